@@ -14,8 +14,7 @@ from cstl_edge.errors import ConfigError, GalleryError, one_line
 from cstl_edge.output import Outputs
 
 if TYPE_CHECKING:
-    from cstl_edge.arrays import Floats
-    from cstl_edge.training.adapt import Adaptation, OwnWalk
+    from cstl_edge.training.adapt import Adaptation, JointOf, OwnWalk
 
 
 Folders = Annotated[
@@ -69,16 +68,16 @@ def adapt(
     outputs.claim(output, "-o", suffixes=(".safetensors",))
     with needs_torch("adapt"):
         from cstl_edge.training.adapt import adapt_to_walks, read_own_walks
-    source = joint or (_shipped_joint() if first is None else None)
+
+        source = joint or _shipped_joint(start)
 
     def walks(size: tuple[int, int]) -> list[OwnWalk]:
         read = read_own_walks(folders, size, mirrored=mirrored)
         return read if gallery is None else read + _kept_in(gallery, read, size)
 
     with progress("adapting"):
-        result = adapt_to_walks(
-            start, walks, output, cache=cache, workers=workers, joint=_joint_of(source, start)
-        )
+        joint_of = _joint_in(source)
+        result = adapt_to_walks(start, walks, output, cache=cache, workers=workers, joint=joint_of)
     lines = _summary(result, output, source)
     print_result({"weights": str(output), **result.to_dict()}, lines, json)
 
@@ -124,27 +123,26 @@ def _kept_in(gallery: str, walks: list[OwnWalk], size: tuple[int, int]) -> list[
     return kept
 
 
-def _joint_of(source: Path | None, weights: Path) -> Floats | None:
-    """Return the joint projection in a file or folder (ModelError: it is of other weights)."""
+def _joint_in(source: Path | None) -> JointOf | None:
+    """Return the function that reads the joint projection of some weights from a file or folder."""
     if source is None:
         return None
-    from cstl_edge.checkpoint.weights import load_checkpoint, read_header
-    from cstl_edge.export.joint import read_joint
+    from cstl_edge.export.joint import joint_for
 
-    network, training = load_checkpoint(weights)
-    joint = read_joint(source)
-    digest = read_header(weights)[0]["weights_sha256"]
-    joint.require(digest, training.get("adapted", {}).get("from"), network.config)
-    return joint.matrix
+    return lambda *weights: joint_for(source, *weights).matrix
 
 
-def _shipped_joint() -> Path | None:
-    """Return the folder that comes with the package, where it has a joint projection."""
+def _shipped_joint(weights: Path) -> Path | None:
+    """Return the folder that comes with the package, where its joint projection is of weights."""
+    from cstl_edge.checkpoint.weights import read_header
     from cstl_edge.runtime.manifest import read_manifest
 
     folder = shipped_checkpoint().with_suffix("")
     manifest = read_manifest(folder) if folder.is_dir() else None
-    return folder if manifest and manifest.matching and manifest.matching.joint else None
+    if manifest is None or manifest.matching is None or not manifest.matching.joint:
+        return None
+    digest = read_header(weights)[0].get("weights_sha256")
+    return folder if digest == manifest.weights_sha256 else None
 
 
 def shipped_checkpoint() -> Path:

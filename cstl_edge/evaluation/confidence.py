@@ -13,8 +13,8 @@ from typing import TypedDict
 
 import numpy as np
 
-from cstl_edge.arrays import Bools, Doubles, Floats, Indices
-from cstl_edge.evaluation.impostors import SIZES, WalkSearches
+from cstl_edge.arrays import Bools, Doubles, Indices
+from cstl_edge.evaluation.impostors import SIZES, WalkDistances, WalkSearches
 from cstl_edge.gallery.confidence import ALONE, FEATURES
 
 WALKS = (1, 4)
@@ -25,7 +25,7 @@ RIDGE = 1e-3
 
 
 class ReliabilityBin(TypedDict):
-    """WalkSearches of about the same confidence."""
+    """Searches of about the same confidence."""
 
     searches: int
     confidence: float  # their mean
@@ -42,12 +42,12 @@ class ConfidenceRecord(TypedDict):
 
 
 def fit_confidence(
-    distances: Floats, people: Indices, data: str, *, seed: int = 0
+    distances: WalkDistances, people: Indices, data: str, *, seed: int = 0
 ) -> ConfidenceRecord:
     """Fit the curve on one half of the people and judge it on the other.
 
     Args:
-        distances: [k, m, m], as `impostors.walk_distances` returns them.
+        distances: As `impostors.walk_distances` returns them.
         people: [m], who walks.
         data: Description of the people.
         seed: Seed of the searches.
@@ -55,7 +55,7 @@ def fit_confidence(
     ids = np.unique(people)
     halves = [np.isin(people, ids[half::2]) for half in (0, 1)]
     fit, judged = (
-        _searches(distances[:, rows][:, :, rows], people[rows], seed + half)
+        _searches(distances.among(rows), people[rows], seed + half)
         for half, rows in enumerate(halves)
     )
     several = _logistic_fit(*fit["several"])
@@ -85,13 +85,15 @@ def reliability(confidence: Doubles, right: Bools) -> list[ReliabilityBin]:
     ]
 
 
-def _searches(distances: Floats, people: Indices, seed: int) -> dict[str, tuple[Doubles, Bools]]:
+def _searches(
+    distances: WalkDistances, people: Indices, seed: int
+) -> dict[str, tuple[Doubles, Bools]]:
     """Simulate searches; returns by curve features [n, f] and whether the nearest was right [n]."""
     searches = WalkSearches(distances, people, seed)
     sizes = [size for size in SIZES if size < searches.people]
     rows: dict[str, list[Doubles]] = {"several": [], "alone": []}
     right: dict[str, list[Bools]] = {"several": [], "alone": []}
-    windows = range(1, len(distances) + 1)
+    windows = range(1, len(distances.nearest) + 1)
     for size, walks, seen, mated in product(sizes, WALKS, windows, (False, True)):
         found = searches.draw(seen, walks, size, DRAWS, mated=mated)
         found = found[np.isfinite(found).all(axis=1)]

@@ -8,13 +8,15 @@ parts, d embedding dimensions.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
 
-from cstl_edge.arrays import Floats, Indices
+from cstl_edge.arrays import Bools, Floats, Indices
 from cstl_edge.distance import Distance
 from cstl_edge.evaluation.embeddings import GALLERY, LabelledEmbeddings
+from cstl_edge.gallery.fusion import fused_distances, nearest_walks
 
 FPIR = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 SIZES = (1, 2, 4, 8, 16, 20)  # people; a larger gallery is calibrated by its own scores
@@ -35,11 +37,53 @@ class ImpostorRecord(TypedDict, total=False):
     stranger of whom seen[s] windows were seen, and sizes[i] people of walks[k] walks each."""
 
 
-def walk_distances(windows: Floats, distance: Distance) -> Floats:
-    """Return the distances between walks by what was seen of the searched one: [k, m, m].
+@dataclass(frozen=True)
+class WalkDistances:
+    """Distances between m walks, by the windows seen of the searched one (1 to k)."""
 
-    As a gallery computes them: in row `s` of the first axis a search is the mean of the first s + 1
-    windows of a walk, and an entry the nearest of another's windows and their mean. With
+    nearest: Floats  # [k, m, m], of a search and the nearest of an entry's windows and their mean
+    similar: Floats | None = None  # [k, m, m], cosines of a search and an entry's mean
+    alike: Floats | None = None  # [m, m], cosines of entries' means
+    fused: int = 0  # walks of a person that are fused (`gallery.fusion`); 0: the nearest counts
+
+    def among(self, rows: Bools) -> WalkDistances:
+        """Return the distances between some of the walks; rows: [m]."""
+
+        def cut(values: Floats | None) -> Floats | None:
+            return None if values is None else values[..., rows, :][..., rows]
+
+        nearest = self.nearest[:, rows][:, :, rows]
+        return WalkDistances(nearest, cut(self.similar), cut(self.alike), self.fused)
+
+    def to_people(self, seen: int, search: Indices, entries: Indices) -> Floats:
+        """Return the distances of walks to people: [...].
+
+        An entry that is the search itself is left out; who has no other is infinitely far.
+
+        Args:
+            seen: Windows of the search, from 1.
+            search: [...], the walk that is searched; its axes and those of `entries` may broadcast.
+            entries: [..., w], the walks that each person is enrolled from.
+        """
+        shape = np.broadcast_shapes(search.shape, entries.shape[:-1])
+        entries = np.broadcast_to(entries, (*shape, entries.shape[-1]))
+        search = search[..., None]
+        itself = entries == search
+        nearest = np.where(itself, np.inf, self.nearest[seen - 1][search, entries]).min(axis=-1)
+        if self.similar is None or self.alike is None or not self.fused:
+            return np.asarray(nearest, np.float32)
+        similar = np.where(itself, -np.inf, self.similar[seen - 1][search, entries])
+        chosen = nearest_walks(similar, self.fused)
+        similar = np.take_along_axis(similar, chosen, axis=-1)
+        walks = np.take_along_axis(entries, chosen, axis=-1)
+        alike = self.alike[walks[..., :, None], walks[..., None, :]]
+        return np.where(np.isfinite(nearest), fused_distances(nearest, similar, alike), np.inf)
+
+
+def walk_distances(windows: Floats, distance: Distance) -> WalkDistances:
+    """Return the distances between walks by what was seen of the searched one.
+
+    As a gallery computes them: a search is the mean of the first windows of a walk. With
     `euclidean` it is the mean over the search's windows of that to the nearest window. `cosine`
     subtracts the mean of all walks, as that of a camera.
 
@@ -53,24 +97,27 @@ def walk_distances(windows: Floats, distance: Distance) -> Floats:
         flat = distance.project(windows.reshape(m * k, *windows.shape[2:]))
         by_window = distance.between(flat, flat).reshape(m, k, m, k).min(axis=3)  # [m, k, m]
         sums = np.cumsum(by_window, axis=1) / np.arange(1, k + 1)[:, None]
-        return np.asarray(sums.transpose(1, 0, 2), np.float32)
-    entries = [distance.project(windows[:, i], mean) for i in range(k)]
-    entries.append(distance.project(windows.mean(axis=1), mean))
-    out = np.empty((k, m, m), np.float32)
+        return WalkDistances(np.asarray(sums.transpose(1, 0, 2), np.float32))
+    of_windows = [distance.project(windows[:, i], mean) for i in range(k)]
+    together = distance.project(windows.mean(axis=1), mean)
+    nearest, similar = np.empty((2, k, m, m), np.float32)
     for seen in range(k):
         search = distance.project(windows[:, : seen + 1].mean(axis=1), mean)
-        out[seen] = np.min([distance.between(search, entry) for entry in entries], axis=0)
-    return out
+        to_mean = distance.between(search, together)
+        similar[seen] = 1 - to_mean
+        nearest[seen] = np.min([to_mean, *(distance.between(search, x) for x in of_windows)], 0)
+    alike = 1 - distance.between(together, together)
+    return WalkDistances(nearest, similar, alike, distance.fused_walks)
 
 
 class WalkSearches:
     """Draws of searches among people of some walks each."""
 
-    def __init__(self, distances: Floats, people: Indices, seed: int) -> None:
+    def __init__(self, distances: WalkDistances, people: Indices, seed: int) -> None:
         """Group walks by person.
 
         Args:
-            distances: [k, m, m], as `walk_distances` returns them.
+            distances: As `walk_distances` returns them.
             people: [m], who walks.
             seed: Seed of the draws.
         """
@@ -79,7 +126,7 @@ class WalkSearches:
         walks = [np.flatnonzero(people == person) for person in ids]
         self.people = len(ids)
         self._counts = np.array([len(rows) for rows in walks])
-        self._walks = np.zeros((len(ids), self._counts.max()), np.int64)
+        self._walks = np.full((len(ids), self._counts.max()), -1)
         for row, own in zip(self._walks, walks, strict=True):
             row[: len(own)] = own
 
@@ -88,7 +135,8 @@ class WalkSearches:
 
         Args:
             seen: Windows of the search, from 1.
-            walks: Walks that each person is enrolled from.
+            walks: Different walks that each person is enrolled from; some count twice of people
+                who have fewer.
             size: People enrolled.
             draws: Number of searches.
             mated: Whether the searched one is the first of the people, by another walk.
@@ -97,17 +145,22 @@ class WalkSearches:
         searched, enrolled = order[:, 0], order[:, 1 : size + 1]
         if mated:
             enrolled = order[:, :size]
-        entries = self._pick(np.repeat(enrolled[..., None], walks, axis=2))  # [draws, size, walks]
-        search = self._pick(searched)
-        found = self.distances[seen - 1][search[:, None, None], entries]
-        if mated:  # the walk that is searched cannot be enrolled
-            found[entries == search[:, None, None]] = np.inf
-        return np.asarray(found.min(axis=2), np.float32)
+        search = self._pick(searched[:, None], 1)[..., 0]  # [draws, 1]
+        entries = self._pick(enrolled, walks, other_than=search)  # [draws, size, walks]
+        return self.distances.to_people(seen, search, entries)
 
-    def _pick(self, people: Indices) -> Indices:
-        """Return a random walk of each of some people."""
-        places = (self._rng.random(people.shape) * self._counts[people]).astype(np.int64)
-        return np.asarray(self._walks[people, places], np.int64)
+    def _pick(self, people: Indices, count: int, other_than: Indices | None = None) -> Indices:
+        """Return random walks of some people, [..., count], if possible not a certain one."""
+        walks = self._walks[people]  # [..., most]
+        keys = np.where(walks < 0, 2.0, self._rng.random(walks.shape))
+        own = self._counts[people]
+        if other_than is not None:
+            itself = walks == other_than[..., None]
+            keys[itself] = 1.5  # after all others
+            own = np.maximum(own - itself.any(axis=-1), 1)
+        order = np.take_along_axis(walks, keys.argsort(axis=-1), axis=-1)
+        places = np.arange(count) % own[..., None]
+        return np.asarray(np.take_along_axis(order, places, axis=-1), np.int64)
 
 
 def impostor_table(
@@ -138,7 +191,7 @@ def impostor_table(
         nearest = searches.draw(seen, walks, size, draws).min(axis=1)
         return [round(float(t), 5) for t in np.quantile(nearest, FPIR)]
 
-    windows = range(1, len(searches.distances) + 1)
+    windows = range(1, len(searches.distances.nearest) + 1)
     return {
         "seen": list(windows),
         "walks": list(walks_each),
@@ -163,9 +216,9 @@ def measure_open_set(
     """Return FNIR and FPIR at each threshold for one window, measured on other people.
 
     Per draw `size` people are enrolled, each from `walks_each` of their sequences nm-01..04 at
-    views drawn at random; all others are strangers. A mated search fails when the nearest entry is
-    another person's or lies beyond the threshold (FNIR, rank 1), a non-mated one when its nearest
-    entry lies below it (FPIR).
+    views drawn at random; all others are strangers. A mated search fails when the nearest person is
+    another or lies beyond the threshold (FNIR, rank 1), a non-mated one when its nearest person
+    lies below it (FPIR).
 
     Args:
         labelled: m embedded sequences, of people who are not in the table.
@@ -176,7 +229,7 @@ def measure_open_set(
         seed: Seed of the draws.
     """
     rng = np.random.default_rng(seed)
-    distance = labelled.distance.pairwise(labelled.embeddings, labelled.embeddings, labelled.mean)
+    distances = _sequence_distances(labelled)
     ids, in_gallery = np.unique(labelled.people), np.isin(labelled.sequences, GALLERY)
     row = table["threshold"][0][table["walks"].index(walks_each)][table["sizes"].index(size)]
     misses, alarms = [], []
@@ -186,14 +239,12 @@ def measure_open_set(
         of_person = (
             np.flatnonzero(in_gallery & (labelled.people == person)) for person in enrolled
         )
-        entries = np.concatenate(
-            [rng.choice(rows, walks_each, replace=False) for rows in of_person]
-        )
+        entries = np.stack([rng.choice(rows, walks_each, replace=False) for rows in of_person])
         probes = np.flatnonzero(~in_gallery)
-        block = distance[np.ix_(probes, entries)]
+        block = distances.to_people(1, probes[:, None], entries[None])  # [probes, size]
         best = block.argmin(axis=1)
         nearest = block[np.arange(len(probes)), best]
-        is_own = labelled.people[entries][best] == labelled.people[probes]
+        is_own = enrolled[best] == labelled.people[probes]
         mated = member[probes]
         misses.append([float(np.mean(~(is_own & (nearest < t))[mated])) for t in row])
         alarms.append([float(np.mean((nearest < t)[~mated])) for t in row])
@@ -201,3 +252,13 @@ def measure_open_set(
         {"fpir_wanted": rate, "fpir": round(float(a), 4), "fnir": round(float(m), 4)}
         for rate, a, m in zip(table["fpir"], np.mean(alarms, 0), np.mean(misses, 0), strict=True)
     ]
+
+
+def _sequence_distances(labelled: LabelledEmbeddings) -> WalkDistances:
+    """Return the distances between embedded sequences, each a walk of one window."""
+    distance = labelled.distance
+    between = distance.pairwise(labelled.embeddings, labelled.embeddings, labelled.mean)
+    if distance.name == "euclidean":
+        return WalkDistances(between[None])
+    similar = 1 - between
+    return WalkDistances(between[None], similar[None], similar, distance.fused_walks)

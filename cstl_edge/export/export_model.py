@@ -247,16 +247,15 @@ def _read(
         ConfigError: The distance has no joint row.
     """
     from cstl_edge.checkpoint.weights import load_checkpoint, read_header
-    from cstl_edge.export.joint import read_joint
+    from cstl_edge.export.joint import joint_for
 
     if joint is not None and matching != "cosine":
         raise ConfigError("a joint projection is for matching by cosine: leave out one of the two")
     network, training = load_checkpoint(weights)
     digest = read_header(weights)[0]["weights_sha256"]
-    projection = None if joint is None else read_joint(Path(joint))
-    if projection is not None:
-        projection.require(digest, training.get("adapted", {}).get("from"), network.config)
-    return network, training, digest, projection
+    if joint is None:
+        return network, training, digest, None
+    return network, training, digest, joint_for(Path(joint), digest, training, network.config)
 
 
 def _reduced_precisions(

@@ -57,6 +57,28 @@ class JointProjection:
             )
 
 
+def joint_for(
+    source: Path, weights_sha256: str, training: Mapping[str, Any], config: CstlConfig
+) -> JointProjection:
+    """Read the projection of a network from a file or an exported folder (ModelError: of others).
+
+    Args:
+        source: File of `train/fit_joint.py`, or an exported folder.
+        weights_sha256: Hash of the network's weights.
+        training: Record of their training.
+        config: Configuration of the network.
+    """
+    joint = read_joint(source)
+    joint.require(weights_sha256, adapted_from(training), config)
+    return joint
+
+
+def adapted_from(training: Mapping[str, Any]) -> str | None:
+    """Return the hash of the weights that others were adapted from; None: they were trained."""
+    found = training.get("adapted", {}).get("from")
+    return None if found is None else str(found)
+
+
 def write_joint(path: str | Path, joint: JointProjection) -> None:
     """Write a projection as float16 (StorageError, ModelError where a number does not fit)."""
     tensors = {_TENSOR: torch.from_numpy(joint.matrix).half()}

@@ -25,6 +25,7 @@ from cstl_edge.evaluation.confidence import ConfidenceRecord, fit_confidence
 from cstl_edge.evaluation.impostors import DRAWS, ImpostorRecord, WalkSearches, impostor_table
 from cstl_edge.evaluation.impostors import walk_distances as distances_between
 from cstl_edge.export.joint import JointProjection
+from cstl_edge.gallery.fusion import FUSED_WALKS
 from cstl_edge.runtime.base import usable_cores
 from cstl_edge.runtime.manifest import Matching
 from cstl_edge.runtime.matching_file import matching_bytes
@@ -89,7 +90,7 @@ def measure_matching(
         joint: Projection from all parts to one more row; `cosine` only.
         spread: People whose mean and spread centre and whiten.
         impostors: Other people, for thresholds and confidence.
-        draws: WalkSearches for each threshold.
+        draws: Searches for each threshold.
 
     Raises:
         ExportError: Walkers are not made in this size, or an embedding is not finite.
@@ -109,6 +110,7 @@ def measure_matching(
     record = Matching(
         distance=name,
         joint=distance.joint is not None,
+        fused_walks=distance.fused_walks,
         weights=None if distance.weights is None else tuple(distance.weights.tolist()),
         file="matching.npz" if file else None,
         sha256=hashlib.sha256(file).hexdigest() if file else None,
@@ -131,7 +133,8 @@ def _distance_of(embeddings: Floats, people: Indices, joint: JointProjection | N
     whitening = whitening_of(embeddings, people)
     weights = None if joint is None else weights_with_joint(embeddings.shape[1])
     mean, whitening = (np.asarray(x.astype(np.float16), np.float32) for x in (mean, whitening))
-    return Distance("cosine", weights, mean, whitening, joint.matrix if joint else None)
+    matrix = joint.matrix if joint else None
+    return Distance("cosine", weights, mean, whitening, matrix, FUSED_WALKS)
 
 
 def _embedded(

@@ -1,12 +1,13 @@
 """Exact search of many templates: 8-bit products say who can be nearest, the rest is skipped.
 
 Every entry's distance is known from 8-bit products to within a bound (`quantised`); whoever cannot
-be among the two nearest people is skipped, and the distances of the others are computed exactly, by
-`CosineIndex` itself. The integers are those of whitened entries less the mean of their camera when
-they were made, each part brought to the length of its weight, so that one product of matrices gives
-all distances. A mean that moves changes the lengths of centred entries alone, which follow from
-8-bit products with its displacement, and widens the bounds; entries are quantised again where these
-are STALE times as wide as they would be. Letters: n entries, p parts, d embedding dimensions.
+be among the people with the nearest entries is skipped, and the distances of the others are
+computed exactly, as `CosineIndex` does. The integers are those of whitened entries less the mean of
+their camera when they were made, each part brought to the length of its weight, so that one product
+of matrices gives all distances. A mean that moves changes the lengths of centred entries alone,
+which follow from 8-bit products with its displacement, and widens the bounds; entries are quantised
+again where these are STALE times as wide as they would be. Letters: n entries, p parts, d embedding
+dimensions.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 
 from cstl_edge.arrays import Floats, Indices
 from cstl_edge.distance import Distance
-from cstl_edge.gallery.index import FAST_FROM, CosineIndex, TemplateIndex, indexed
+from cstl_edge.gallery.index import CANDIDATES, FAST_FROM, CosineIndex, TemplateIndex, indexed
 from cstl_edge.gallery.quantised import CHUNK, QuantisedVectors, part_lengths
 
 _ROUNDING = np.float32(2e-5)  # of sums in float32, here and in the exact distances
@@ -177,6 +178,7 @@ class FastCosineIndex(CosineIndex):
             count: How many people.
         """
         quantised, query = self.quantised, queries[0]
+        count = max(count, CANDIDATES) if self.distance.fused_walks else count
         quantised.searches += 1
         if not quantised.entries:
             if quantised.searches <= PLAIN_SEARCHES:  # somebody may be enrolled again at once
@@ -197,7 +199,8 @@ class FastCosineIndex(CosineIndex):
             nearest = self._by_person(exact)
             furthest = min(furthest, np.partition(nearest, count - 1)[count - 1])
         nearest[nearest > furthest] = np.inf
-        return nearest
+        fused: Floats = self.fused(queries, nearest[None], count)[0]
+        return fused
 
     @cached_property
     def _entries(self) -> tuple[tuple[Floats, Indices], ...]:
@@ -211,7 +214,7 @@ class FastCosineIndex(CosineIndex):
     @cached_property
     def _first_entries(self) -> tuple[Indices, Indices]:
         """Where the templates and the walks of each person begin, [people]."""
-        return self.starts, np.searchsorted(self.walk_starts, self.starts)
+        return self.starts, self.first_walks
 
     def _by_person(self, distances: Sequence[Floats]) -> Floats:
         """Return the smallest distance of each person's entries, [people]."""

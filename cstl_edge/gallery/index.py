@@ -1,9 +1,10 @@
 """All templates in memory, grouped by person, and the distances of a search to them.
 
-Brute force: templates are held as float32 [p, d, n], so that one vector-matrix product per part
-reads them once, in order (13 ms for 10,000 of 32x256 on one core, where [p, n, d] takes 29).
+With `cosine` a person's distance is fused from those to their walks (`fusion`), where the model
+says so. Brute force: templates are held as float32 [p, d, n], so that one vector-matrix product per
+part reads them once, in order (13 ms for 10,000 of 32x256 on one core, where [p, n, d] takes 29).
 `distance.Distance.pairwise` is the plain twin. Letters: k queries, n templates, p parts, d
-embedding dimensions.
+embedding dimensions, w walks of a person.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ import numpy.typing as npt
 
 from cstl_edge.arrays import Floats
 from cstl_edge.distance import EUCLIDEAN, Distance, with_joint
+from cstl_edge.gallery.fusion import fused_distances, nearest_walks
 
+CANDIDATES = 16
+"""People with the nearest entries, among whom the fused distances decide: the walker has one of
+these entries, as good as always, and only their walks are compared with one another."""
 FAST_FROM = 2048  # templates, from which `fast_index` searches: a plain search takes 3 ms
 MAX_PROBES = 512  # templates searched for the gallery's own scores: 3 s at 10,000 of 32x256
 
@@ -26,6 +31,7 @@ MAX_PROBES = 512  # templates searched for the gallery's own scores: 3 s at 10,0
 # that a distance is right to 1e-3 in the worst case and to about 1e-5 in the usual one.
 _NEAR = np.float32(1 / 128)
 _FEW = 16  # queries below which one product each is faster than a product of matrices
+_AT_ONCE = 4096  # walks whose means are compared at once
 _BLOCK = 64  # queries or near pairs at once: keeps temporary arrays small
 _TINY = np.float32(1e-12)
 
@@ -94,7 +100,7 @@ class TemplateIndex:
             total += _euclidean(part, norms, query) * weight
         return total
 
-    def person_distances(self, queries: Floats) -> Floats:
+    def entry_distances(self, queries: Floats) -> Floats:
         """Return the distance from queries [k, p, d] to everyone's nearest template [k, people]."""
         nearest = np.empty((len(queries), len(self.names)), np.float32)
         for start in range(0, len(queries), _BLOCK):
@@ -103,16 +109,29 @@ class TemplateIndex:
             nearest[block] = np.minimum.reduceat(distances, self.starts, axis=1)
         return nearest
 
+    def person_distances(self, queries: Floats) -> Floats:
+        """Return the distance from queries [k, p, d] to everyone, [k, people]."""
+        return self.entry_distances(queries)
+
+    def candidates(self, queries: Floats, count: int) -> Floats:
+        """Return the distances to those who may be among the `count` nearest, others infinity.
+
+        Args:
+            queries: [k, p, d].
+            count: How many people.
+        """
+        return self.person_distances(queries)
+
     def nearest(self, queries: Floats, count: int) -> Floats:
         """Return the distances to everybody who may be among the `count` nearest: [people].
 
-        Others may be infinitely far, in indexes that are faster than this one.
+        Others may be infinitely far.
 
         Args:
             queries: [k, p, d]; distances are the mean over them.
             count: How many people.
         """
-        return np.asarray(self.person_distances(queries).mean(axis=0), np.float32)
+        return np.asarray(self.candidates(queries, count).mean(axis=0), np.float32)
 
     def queries_of(self, columns: Starts) -> Floats:
         """Return templates as queries of `person_distances`, [k, p, d]."""
@@ -134,7 +153,7 @@ class TemplateIndex:
         probes = [self.starts[i] + _spread(ends[i] - self.starts[i], per_person) for i in people]
         owner = np.repeat(np.arange(len(people)), [len(columns) for columns in probes])
         columns = np.concatenate(probes)
-        distances = self.person_distances(self.queries_of(columns))
+        distances = self.candidates(self.queries_of(columns), 2)
         distances[np.arange(len(columns)), people[owner]] = np.inf
         scores = np.full(len(people), np.inf, np.float32)
         np.minimum.at(scores, owner, distances.min(axis=1))
@@ -175,16 +194,71 @@ class CosineIndex(TemplateIndex):
         cameras = np.repeat(self.camera_of_walks, self.templates_of_walks)
         return self._distances(queries, self.templates, self.norms, cameras)
 
-    def person_distances(self, queries: Floats) -> Floats:
+    def entry_distances(self, queries: Floats) -> Floats:
         """Return the distance from projected queries to everyone's nearest entry, [k, people]."""
-        nearest = super().person_distances(queries)
+        nearest = super().entry_distances(queries)
         if self.walk_means is None:
             return nearest
         cameras = self.camera_of_walks
         distances = self._distances(queries, self.walk_means, self._walk_norms, cameras)
-        first_walk = np.searchsorted(self.walk_starts, self.starts)
-        by_walk: Floats = np.minimum.reduceat(distances, first_walk, axis=1)
+        by_walk: Floats = np.minimum.reduceat(distances, self.first_walks, axis=1)
         return np.asarray(np.minimum(nearest, by_walk), np.float32)
+
+    def person_distances(self, queries: Floats) -> Floats:
+        """Return the distance from projected queries [k, p, d] to everyone, [k, people]."""
+        return self.fused(queries, self.entry_distances(queries), len(self.names))
+
+    def candidates(self, queries: Floats, count: int) -> Floats:
+        """Return the distances to those who may be among the `count` nearest, others infinity."""
+        return self.fused(queries, self.entry_distances(queries), max(count, CANDIDATES))
+
+    def fused(self, queries: Floats, nearest: Floats, count: int) -> Floats:
+        """Return the distances to the people with the nearest entries, others infinity.
+
+        Args:
+            queries: [k, p, d], projected.
+            nearest: [k, people], the distances to everyone's nearest entry.
+            count: How many people.
+        """
+        if not self.distance.fused_walks:
+            return nearest
+        distances = np.full_like(nearest, np.inf)
+        for query, near, row in zip(queries, nearest, distances, strict=True):
+            some = near if count >= len(near) else np.partition(near, count - 1)[:count]
+            people = np.flatnonzero((near <= some.max(initial=0)) & np.isfinite(near))
+            walks_of = self.walks_of_people[people]
+            for walks in np.unique(walks_of):
+                alike = people[walks_of == walks]
+                for some_people in np.array_split(alike, 1 + len(alike) * walks // _AT_ONCE):
+                    row[some_people] = self._fused(query, near[some_people], some_people, walks)
+        return distances
+
+    def _fused(self, query: Floats, nearest: Floats, people: Starts, walks: int) -> Floats:
+        """Return the fused distances of a query [p, d] to people of as many walks each: [n].
+
+        nearest: [n], the distances to their nearest entries
+        """
+        places = self.first_walks[people][:, None] + np.arange(walks)  # [n, w]
+        means = self.templates if self.walk_means is None else self.walk_means
+        rows: Floats = means.transpose(2, 0, 1)[places.ravel()]  # a copy
+        if self.centres is not None:
+            rows -= self.centres[self.camera_of_walks[places.ravel()]]
+        units = self.distance.scaled(rows).reshape(len(people), walks, -1)
+        similar: Floats = np.einsum("nwd,d->nw", units, query.ravel())
+        chosen = nearest_walks(similar, self.distance.fused_walks)  # [n, f]
+        fused = np.take_along_axis(units, chosen[..., None], axis=1)
+        alike: Floats = np.einsum("nfd,ngd->nfg", fused, fused)
+        return fused_distances(nearest, np.take_along_axis(similar, chosen, axis=1), alike)
+
+    @cached_property
+    def first_walks(self) -> Starts:
+        """Place of the first walk of each person, [people]."""
+        return np.searchsorted(self.walk_starts, self.starts)
+
+    @cached_property
+    def walks_of_people(self) -> Starts:
+        """How many walks each person is enrolled from, [people]."""
+        return np.diff(np.append(self.first_walks, len(self.walk_starts)))
 
     def queries_of(self, columns: Starts) -> Floats:
         """Return templates as projected queries of `person_distances`, [k, p, d]."""

@@ -1,7 +1,8 @@
 """Search of a gallery too large to be held in memory: short vectors choose, the store decides.
 
-The short vectors of all templates (`short_vectors`) choose the WALKS nearest walks; their templates
-are read from the store, which checks them, and the distances are those of `CosineIndex`. A walk
+The short vectors of all templates (`short_vectors`) choose the WALKS nearest walks; all templates
+of these people are read from the store, which checks them, and the distances are those of
+`CosineIndex`. A walk
 that was erased meanwhile is not there to be read. Short vectors follow the distance and the means
 of cameras of when they were made, which moves candidates by a few places and no distance. Letters:
 n templates, p parts, d embedding dimensions.
@@ -17,7 +18,7 @@ import numpy as np
 
 from cstl_edge.arrays import Doubles, Floats, Indices
 from cstl_edge.distance import Distance
-from cstl_edge.gallery.index import CosineIndex
+from cstl_edge.gallery.index import CANDIDATES, CosineIndex
 from cstl_edge.gallery.short_vectors import SAMPLE, ShortVectors
 
 LARGE_FROM = 50_000  # templates, above which a gallery is searched in two stages
@@ -140,10 +141,11 @@ class LargeIndex(CosineIndex):
     def person_distances(self, queries: Floats) -> Floats:
         """Return the distance from projected queries to everyone, [k, people]: reads them all."""
         nearest = np.full((len(queries), len(self.names)), np.inf, np.float32)
-        for start in range(0, len(self.numbers), _CHUNK):
-            walks = np.arange(start, min(start + _CHUNK, len(self.numbers)))
-            people, distances = self._exact(queries, walks)
-            nearest[:, people] = np.minimum(nearest[:, people], distances)
+        for start in range(0, len(self.names), _CHUNK):
+            some = np.arange(start, min(start + _CHUNK, len(self.names)))
+            people, index = self._read_index(self._walks_of(some))
+            if len(people):
+                nearest[:, people] = index.person_distances(queries)
         return nearest
 
     def nearest(self, queries: Floats, count: int) -> Floats:
@@ -157,9 +159,14 @@ class LargeIndex(CosineIndex):
         assert self.search.short is not None
         known = self._place_of >= 0
         numbers = self.search.short.nearest_walks(queries[0].ravel(), WALKS + count, known)
-        people, distances = self._exact(queries, np.sort(self._place_of[numbers]))
+        people, index = self._read_index(np.sort(self._place_of[numbers]))
+        if self.distance.fused_walks and (self.walks_of_people[people] > 1).any():
+            order = index.entry_distances(queries)[0].argsort()
+            people = np.sort(people[order[: max(count, CANDIDATES)]])
+            people, index = self._read_index(self._walks_of(people))
         nearest = np.full(len(self.names), np.inf, np.float32)
-        nearest[people] = distances[0]
+        if len(people):
+            nearest[people] = index.person_distances(queries)[0]
         return nearest
 
     def walks_like(self, query: Floats) -> list[tuple[str, Floats]]:
@@ -223,19 +230,27 @@ class LargeIndex(CosineIndex):
         found = self.search.read([int(self.numbers[walk]) for walk in walks])
         return {walk: found[n] for walk in walks if (n := int(self.numbers[walk])) in found}
 
-    def _exact(self, queries: Floats, walks: Indices) -> tuple[Indices, Floats]:
-        """Return the people of some walks, and their distances [k, people]."""
+    def _walks_of(self, people: Indices) -> Indices:
+        """Return the places of all walks of some people, rising."""
+        counts = self.walks_of_people[people]
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return np.asarray(np.repeat(self.first_walks[people], counts) + within, np.int64)
+
+    def _read_index(self, walks: Indices) -> tuple[Indices, CosineIndex]:
+        """Return the people of some walks that are still there, and an index of these walks.
+
+        walks: their places, rising
+        """
         found = self._read(walks.tolist())
         places = np.array([*found], np.int64)
-        if not len(places):
-            return places, np.empty((len(queries), 0), np.float32)
         people, first = np.unique(self._person_of[places], return_index=True)
-        counts = np.array([len(rows) for rows in found.values()])
+        counts = np.array([len(rows) for rows in found.values()], np.int64)
         begins = np.cumsum(counts) - counts
-        rows = self.distance.whiten(np.concatenate([*found.values()]))
         cameras = tuple(self.camera_names[i] for i in self.camera_of_walks[places])
         seen = [self.camera_names.index(camera) for camera in dict.fromkeys(cameras)]
-        plain = CosineIndex(
+        empty = np.empty((0, *self.templates.shape[:2]), np.float32)
+        rows = self.distance.whiten(np.concatenate([empty, *found.values()]))
+        return people, CosineIndex(
             names=tuple(self.names[i] for i in people),
             starts=begins[first],
             templates=np.ascontiguousarray(rows.transpose(1, 2, 0)),
@@ -244,7 +259,6 @@ class LargeIndex(CosineIndex):
             distance=self.distance,
             centres=None if self.centres is None else self.centres[seen],
         )
-        return people, plain.person_distances(queries)
 
 
 def _same(one: Distance, other: Distance) -> bool:

@@ -25,7 +25,7 @@ def look_alikes(index: TemplateIndex, limit: float) -> list[LookAlike]:
         for start, end in zip(index.starts, ends, strict=True)
     ]
     owners = np.repeat(np.arange(len(columns)), [len(one) for one in columns])
-    distances = index.person_distances(index.queries_of(np.concatenate(columns)))  # [k, people]
+    distances = index.candidates(index.queries_of(np.concatenate(columns)), 2)  # [k, people]
     nearest = np.stack([np.median(distances[owners == i], axis=0) for i in range(len(columns))])
     nearest = np.minimum(nearest, nearest.T)
     first, second = np.nonzero(np.triu(nearest < limit, 1))

@@ -1,9 +1,10 @@
 """Open-set decision: who of a gallery a walk belongs to, if anybody.
 
 With `cosine` a walk is the mean embedding of everything seen of it; the distance to a person is
-that to the nearest of their templates and of the means of their walks. With `euclidean`, of folders
-without matching statistics, it is the mean over the newest windows of the distance to the nearest
-template. Letters: k windows, p parts, d embedding dimensions.
+that to the nearest of their templates and of the means of their walks, fused with that to the walks
+together (`fusion`) where the model says so. With `euclidean`, of folders without matching
+statistics, it is the mean over the newest windows of the distance to the nearest template.
+Letters: k windows, p parts, d embedding dimensions.
 """
 
 from __future__ import annotations

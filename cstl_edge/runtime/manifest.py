@@ -97,6 +97,9 @@ class Matching(pydantic.BaseModel):
     """Of the rows that are compared, the parts and the joint one, in the mean; None: all equal."""
     joint: bool = False
     """Whether all parts give one more row, by `joint` [d, p, d] of the file."""
+    fused_walks: Annotated[int, pydantic.Field(ge=0, le=64)] = 0
+    """Walks of a person that are compared together too, `gallery.fusion`; 0: of earlier versions,
+    where a person is as near as their nearest entry."""
     file: Literal["matching.npz"] | None = None
     """mean [p, d], whitening [p, d, d] and `joint`, float16."""
     sha256: Sha256 | None = None  # of the file
@@ -105,7 +108,7 @@ class Matching(pydantic.BaseModel):
     @property
     def format(self) -> Literal[2, 3]:
         """Format of a manifest with this."""
-        return 3 if self.joint else 2
+        return 3 if self.joint or self.fused_walks else 2
 
 
 class Manifest(pydantic.BaseModel):
@@ -115,7 +118,7 @@ class Manifest(pydantic.BaseModel):
 
     format: Literal[1, 2, 3]
     """2: with `matching`, which a reader of 1 would leave out, and compare otherwise; 3: with a
-    joint row, which a reader of 2 does not know."""
+    joint row or fused walks, which a reader of 2 does not know."""
     model: Annotated[str, pydantic.Field(max_length=200)]
     precision: Literal["float32"]  # of `frames.onnx`, `head.onnx` and `full.onnx`
     config: dict[str, Any]

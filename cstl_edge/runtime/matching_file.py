@@ -28,6 +28,16 @@ def read_distance(folder: Path, manifest: Manifest) -> Distance:
     matching, shape = manifest.matching, manifest.shape
     if matching is None:
         return Distance()
+    if (matching.joint or matching.fused_walks) and matching.distance != "cosine":
+        raise ModelError(
+            f"{one_line(folder)}: a joint row and fused walks need the distance cosine; got "
+            f"{matching.distance}. Export the model again"
+        )
+    if matching.joint and matching.file is None:
+        raise ModelError(
+            f"{one_line(folder)}: expected a joint row in {NAME}; the manifest names no file. "
+            "Export the model again"
+        )
     rows = shape.parts + matching.joint
     weights = None if matching.weights is None else np.array(matching.weights, np.float32)
     if weights is not None and len(weights) != rows:
@@ -36,7 +46,7 @@ def read_distance(folder: Path, manifest: Manifest) -> Distance:
             " Export the model again"
         )
     if matching.file is None:
-        return Distance(matching.distance, weights)
+        return Distance(matching.distance, weights, fused_walks=matching.fused_walks)
     path = folder / matching.file
     data = read_file(path, MAX_BYTES)
     if hashlib.sha256(data).hexdigest() != matching.sha256:
@@ -54,7 +64,7 @@ def read_distance(folder: Path, manifest: Manifest) -> Distance:
             if array.shape != expected[name] or not np.isfinite(array).all():
                 raise ValueError(f"{name} is {array.shape}, or not finite")
             arrays[name] = array
-    return Distance(matching.distance, weights, **arrays)
+    return Distance(matching.distance, weights, **arrays, fused_walks=matching.fused_walks)
 
 
 def matching_bytes(distance: Distance) -> bytes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from cstl_edge.data.shards import ShardedSequences
 from cstl_edge.data.walkers_dataset import WalkersSettings, make_shards
 from cstl_edge.distance import Distance, weights_with_joint, whitening_of
 from cstl_edge.errors import DataError, ModelError, one_line
-from cstl_edge.model import Cstl
+from cstl_edge.model import Cstl, CstlConfig
 from cstl_edge.silhouette import numbered_images, read_silhouettes
 from cstl_edge.training.losses import triplet_loss
 
@@ -43,6 +43,10 @@ OWN_SHARE = 0.5  # of a batch's people
 PULL = 0.1  # weight of the mean squared change of the matrices, in units of their mean square
 LEAST_GAIN = 2.0  # of the area under the curve on held-out walks, in its own standard errors
 MOST_LOSS = 0.01  # of the same on held-out Walkers
+
+JointOf = Callable[[str, Mapping[str, Any], CstlConfig], Floats]
+"""Given the hash of a checkpoint's weights, its record and its configuration, returns the joint
+projection [d, p, d] of its embeddings; raises ModelError where it is of others."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +231,7 @@ def adapt_to_walks(
     *,
     cache: str | Path,
     workers: int = 2,
-    joint: Floats | None = None,
+    joint: JointOf | None = None,
 ) -> Adaptation:
     """Adapt a checkpoint to walks and write the result where it helps.
 
@@ -237,17 +241,19 @@ def adapt_to_walks(
         output: Checkpoint to write.
         cache: Folder of rendered Walkers.
         workers: Number of processes that render them.
-        joint: Joint projection [d, p, d] of the checkpoint's embeddings, which the adapted weights
-            are to be exported with; None: they have none.
+        joint: Function that returns the joint projection of the checkpoint's embeddings, which the
+            adapted weights are to be exported with; None: they have none.
 
     Raises:
         DataError: There is not enough for a held-out check.
-        ModelError: The checkpoint is refused, or the result: it does not help. Nothing is written.
+        ModelError: The checkpoint or the projection is refused, or the result: it does not help.
+            Nothing is written.
     """
     network, training = load_checkpoint(weights)
     digest = weights_sha256(inference_tensors(network.state_dict(), network.config))
+    matrix = None if joint is None else joint(digest, training, network.config)
     own = own_windows(network, walks(network.config.size))
-    adaptation = adapt(network, own, walker_windows(network, cache, workers), joint=joint)
+    adaptation = adapt(network, own, walker_windows(network, cache, workers), joint=matrix)
     if (reason := adaptation.refusal) is not None:
         raise ModelError(
             f"the adapted weights are not kept: {reason}. Give more walks of each person, from "

@@ -10,9 +10,10 @@ from cstl_edge.errors import ConfigError, ModelError
 from cstl_edge.export import matching as matching_module
 from cstl_edge.export.export_model import export_model
 from cstl_edge.export.folder import attach
-from cstl_edge.export.joint import JointProjection, read_joint, write_joint
+from cstl_edge.export.joint import JointProjection, joint_for, read_joint, write_joint
+from cstl_edge.model import CstlConfig
 from cstl_edge.runtime import load
-from cstl_edge.runtime.manifest import read_manifest
+from cstl_edge.runtime.manifest import Matching, read_manifest
 
 SHA = "ab" * 32
 
@@ -102,6 +103,17 @@ def test_a_folder_keeps_its_joint_row_and_gives_it_on(with_joint):
     assert given.data == {"people": 7}
 
 
+def test_the_projection_of_a_network_is_given_and_that_of_others_refused(with_joint):
+    folder, distance = with_joint
+    d, p, _ = distance.joint.shape
+    config = CstlConfig(parts=p, embedding=d)
+    own = read_manifest(folder).weights_sha256
+    assert joint_for(folder, own, {}, config).matrix.shape == distance.joint.shape
+    assert joint_for(folder, SHA, {"adapted": {"from": own}}, config).weights_sha256 == own
+    with pytest.raises(ModelError, match="expected ababababab"):
+        joint_for(folder, SHA, {}, config)
+
+
 def test_a_folder_without_one_gives_none(edge):
     with pytest.raises(ModelError, match="without a joint projection"):
         read_joint(edge)
@@ -114,6 +126,31 @@ def test_a_manifest_that_forgets_the_row_is_refused(with_joint):
     attach(folder, matching=(changed, None))
     with pytest.raises(ModelError, match="weights of rows; got"):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"file": None, "sha256": None}, "expected a joint row in matching.npz"),
+        ({"distance": "euclidean"}, "a joint row and fused walks need the distance cosine"),
+        ({"distance": "euclidean", "joint": False, "fused_walks": 4}, "need the distance cosine"),
+    ],
+)
+def test_manifests_that_contradict_themselves_are_refused(with_joint, changes, message):
+    folder, _ = with_joint
+    changed = read_manifest(folder).matching.model_copy(update=changes)
+    attach(folder, matching=(changed, None))
+    with pytest.raises(ModelError, match=message):
+        load(folder)
+
+
+def test_fused_walks_are_read_and_need_a_reader_of_format_3(edge, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(edge, folder)
+    for fused, form in ((0, 2), (4, 3)):
+        attach(folder, matching=(Matching(distance="cosine", fused_walks=fused), None))
+        assert read_manifest(folder).format == form
+        assert load(folder).info.distance.fused_walks == fused
 
 
 def test_an_export_measures_with_the_joint_row(weights, tmp_path, monkeypatch):

@@ -89,6 +89,32 @@ def test_answers_are_those_of_the_exact_search(full, model, walks, rng, monkeypa
     np.testing.assert_allclose([*every.values()], [*distances.values()], atol=0.02)
 
 
+def test_people_with_several_walks_are_compared_with_all_of_them(
+    path, model, walks, rng, monkeypatch
+):
+    """The walks that the first stage chooses are a part of each person's."""
+    model.distance = replace(model.distance, fused_walks=2)
+    with Gallery.open(path, model) as gallery:
+        for i, walk in enumerate(walks):
+            for one in walk[:2]:  # two walks of one template each
+                gallery.enroll(f"p{i}", one[None], consent="yes", force=True)
+        seen = visits(rng, walks)
+        exact = [gallery.distances(x) for x in seen]
+        together = gallery.identify(seen[2], threshold=0.2, learn=False)
+    monkeypatch.setattr(large_index, "LARGE_FROM", 40)
+    monkeypatch.setattr(large_index, "WALKS", 20)
+    monkeypatch.setattr(large_index, "CANDIDATES", 3)
+    with Gallery.open(path, model) as gallery:
+        for walk, wanted in zip(seen, exact, strict=True):
+            found = gallery.identify(walk, threshold=0.2, learn=False)
+            nearest = min(wanted, key=wanted.get)
+            assert found.nearest == nearest
+            assert found.distance == pytest.approx(wanted[nearest], abs=0.02)
+        again = gallery.distances(seen[0])
+        np.testing.assert_allclose([*again.values()], [*exact[0].values()], atol=0.02)
+    assert together.nearest == "p2"
+
+
 @pytest.mark.usefixtures("large")
 def test_changes_are_followed_without_making_the_rest_again(
     full, model, walks, rng, monkeypatch, walker

@@ -152,6 +152,21 @@ def test_layout_of_folders(tmp_path):
         read_own_walks([tmp_path / "Ada"], (64, 44))
 
 
+def test_a_joint_row_of_other_weights_is_refused_before_any_work(tmp_path):
+    first = tmp_path / "first.safetensors"
+    digest = save_checkpoint(first, network(), {"name": "tiny"}, half=True)
+
+    def refuse(weights_sha256, training, config):
+        assert (weights_sha256, training["name"], config) == (digest, "tiny", network().config)
+        raise ModelError("of others")
+
+    def unwanted(size):
+        pytest.fail("the walks were read")
+
+    with pytest.raises(ModelError, match="of others"):
+        adapt_to_walks(first, unwanted, tmp_path / "out.safetensors", cache=tmp_path, joint=refuse)
+
+
 def test_what_helps_is_written_with_its_figures_and_what_does_not_is_not(tmp_path, monkeypatch):
     first, output = tmp_path / "first.safetensors", tmp_path / "out.safetensors"
     save_checkpoint(first, network(), {"name": "tiny"}, half=True)
