@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from identification import Rule, Walk, embed
+from identification import Walk, embed
 from study import append_record, run_study, study_parser
 
 from cstl_edge.arrays import Floats, Silhouettes
+from cstl_edge.gallery.index import CosineIndex, TemplateIndex, indexed
 from cstl_edge.output import write_file
 from cstl_edge.runtime import load
 from cstl_edge.runtime.base import Encoder
@@ -106,11 +107,17 @@ class Walks:
             ]
         return self._done[seen]
 
-    def enrolled(self, sides: int) -> list[Walk]:
-        """Return everybody's entry: the windows of the walks from so many sides."""
+    def enrolled(self, sides: int) -> TemplateIndex:
+        """Return the gallery of everybody's walks from so many sides."""
         by_side = [self[Seen(number=1, view_deg=float(v))] for v in ENROLLED_DEG[sides]]
-        windows = [np.concatenate([w.windows for w in each]) for each in zip(*by_side, strict=True)]
-        return [Walk(w.person, "", w.view_deg, x) for w, x in zip(by_side[0], windows, strict=True)]
+        walks = [walk.windows for each in zip(*by_side, strict=True) for walk in each]
+        starts = np.cumsum([0, *map(len, walks[:-1])])
+        return TemplateIndex(
+            names=tuple(map(str, self._people)),
+            starts=starts[::sides],
+            templates=np.concatenate(walks).transpose(1, 2, 0).copy(),
+            walks=starts,
+        )
 
     def mean(self) -> Floats:
         """Return the mean of the enrolled and of the plain searches, as a camera has it."""
@@ -169,7 +176,11 @@ def study(args: argparse.Namespace) -> None:
     mean, distance, rows = walks.mean(), encoder.info.distance, []
     print("| study | value | rank-1 | AUC | TAR at 1 % | at 10 % |\n|---|---|---|---|---|---|")
     for name, value, seen, sides in studies():
-        figures = measured(Rule(distance, mean).matrix(walks[seen], walks.enrolled(sides)))
+        gallery = indexed(walks.enrolled(sides), distance)
+        if isinstance(gallery, CosineIndex):
+            gallery = gallery.centred([mean])
+        searches = np.stack([walk.windows.mean(axis=0) for walk in walks[seen]])
+        figures = measured(gallery.person_distances(distance.project(searches, mean)))
         rows.append({"study": name, "value": value, **figures})
         cells = (f"{100 * figures[k]:.0f} %" for k in ("tar_0.01", "tar_0.1"))
         shown = f"{100 * figures['rank1']:.0f} % | {figures['auc']:.3f} | {' | '.join(cells)}"

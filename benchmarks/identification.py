@@ -55,11 +55,17 @@ class Rule:
     distance: Distance
     mean: Floats | None  # [p, d] to subtract
     seen: str = "all"  # windows of the search: one, all
-    entry: str = "both"  # windows of the entry: both (nearest of windows and mean), nearest, mean
+    entry: str = "both"
+    """Windows of the entry: both (nearest of windows and mean), nearest, mean; fused, as a gallery
+    compares a person of one walk with a model that fuses walks: half of both, half of mean."""
     search: str = "mean"  # mean embedding, nearest (mean of the windows' distances), half of each
 
     def matrix(self, searches: list[Walk], entries: list[Walk]) -> Floats:
         """Return the distances of searches to entries, [i, j]."""
+        if self.entry == "fused":
+            nearest, mean = (replace(self, entry=kind) for kind in ("both", "mean"))
+            both = nearest.matrix(searches, entries) + mean.matrix(searches, entries)
+            return np.asarray(both / 2, np.float32)
         probes = [w.windows[:1] if self.seen == "one" else w.windows for w in searches]
         columns = [self._entry(walk.windows) for walk in entries]
         if self.search == "half":
@@ -192,6 +198,7 @@ def rules(shipped: Distance, walks: list[Walk]) -> dict[str, Rule]:
     own = np.asarray(np.mean([w.windows.mean(axis=0) for w in walks], axis=0), np.float32)
     cosine = Distance("cosine")
     white = replace(shipped, name="cosine")
+    product = "fused" if shipped.fused_walks else "both"
     rows = {
         "euclidean, mean of nearest (before)": Rule(
             EUCLIDEAN, None, entry="nearest", search="nearest"
@@ -201,14 +208,15 @@ def rules(shipped: Distance, walks: list[Walk]) -> dict[str, Rule]:
         "cosine, synthetic mean": Rule(cosine, shipped.mean),
         "cosine, own mean": Rule(cosine, own),
         "whitened, synthetic mean": Rule(white, shipped.mean),
-        "whitened, own mean (shipped)": Rule(white, own),
+        "whitened, own mean (shipped)": Rule(white, own, entry=product),
         "whitened, own mean, mean of nearest": Rule(white, own, entry="nearest", search="nearest"),
         "whitened, own mean, half of each": Rule(white, own, search="half"),
         "whitened, own mean, against means": Rule(white, own, entry="mean"),
+        "whitened, own mean, nearest of both": Rule(white, own),
     }
     if white.joint is not None:
         parts = replace(white, joint=None, weights=None)
-        rows["whitened, own mean, without the joint row"] = Rule(parts, own)
+        rows["whitened, own mean, without the joint row"] = Rule(parts, own, entry=product)
     return rows | {f"one window: {name}": replace(rule, seen="one") for name, rule in rows.items()}
 
 
