@@ -15,6 +15,7 @@ import numpy as np
 from cstl_edge.arrays import Floats, Indices, Vectors
 from cstl_edge.distance import Distance
 from cstl_edge.gallery.fast_index import PLAIN_SEARCHES, fast_indexed
+from cstl_edge.gallery.fusion import FUSED_WALKS
 from cstl_edge.gallery.index import CosineIndex, TemplateIndex
 from cstl_edge.gallery.large_index import LargeIndex, LargeSearch
 
@@ -69,19 +70,18 @@ class MadeUpGallery:
     def exact_nearest(self, queries: Floats) -> tuple[Indices, Floats]:
         """Return the nearest person of each query [k, p, d] and their distance, [k].
 
-        All templates and means of walks are compared, some at a time: the plain twin of a search.
+        Everybody's templates and walk are compared, some at a time: the plain twin of a search.
         """
         flat = queries.reshape(len(queries), -1)
         person, distance = np.zeros(len(flat), np.int64), np.full(len(flat), np.inf, np.float32)
         for start in range(0, self.people, _AT_ONCE):
             rows = self.rows[start * EACH : (start + _AT_ONCE) * EACH].astype(np.float32)
             means = rows.reshape(-1, EACH, *rows.shape[1:]).mean(axis=1)
-            found = np.minimum(
-                self.distance.between(flat[:, None], _flat(self.distance.project(means))),
-                self.distance.between(flat[:, None], _flat(self.distance.project(rows)))
-                .reshape(len(flat), -1, EACH)
-                .min(axis=2),
-            )
+            to_mean = self.distance.between(flat[:, None], _flat(self.distance.project(means)))
+            to_templates = self.distance.between(flat[:, None], _flat(self.distance.project(rows)))
+            found = np.minimum(to_mean, to_templates.reshape(len(flat), -1, EACH).min(axis=2))
+            if self.distance.fused_walks:  # everybody has one walk
+                found = (found + to_mean) / 2
             nearest = found.argmin(axis=1)
             smallest = found[np.arange(len(flat)), nearest]
             closer = smallest < distance
@@ -159,7 +159,8 @@ def make_gallery(
         noise = rng.standard_normal((count, EACH, *shape), dtype=np.float32)
         noise *= np.float32(NOISE**0.5)
         rows[start * EACH : (start + count) * EACH] = (own[:, None] + noise).reshape(-1, *shape)
-    return MadeUpGallery(rows, clustered, seed, Distance("cosine"))
+    distance = Distance("cosine", fused_walks=FUSED_WALKS)
+    return MadeUpGallery(rows, clustered, seed, distance)
 
 
 def directions(
