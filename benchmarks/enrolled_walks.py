@@ -43,7 +43,8 @@ FIRST = WalkersSettings(
 
 def walkers(settings: WalkersSettings, encoder: Encoder) -> list[Walk]:
     """Return held-out walks, mirrored where they go to the right as the live path does."""
-    data = ShardedSequences(make_shards(replace(settings, size=encoder.info.size), CACHE))
+    sized = settings.model_copy(update={"size": encoder.info.size})
+    data = ShardedSequences(make_shards(sized, CACHE))
     walks = []
     for row, (person, name, view) in enumerate(
         zip(data.people, data.sequences, data.views_deg, strict=True)
