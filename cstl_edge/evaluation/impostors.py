@@ -215,6 +215,8 @@ def measure_open_set(
 ) -> list[dict[str, float]]:
     """Return FNIR and FPIR at each threshold for one window, measured on other people.
 
+    Beside them FNIR at the threshold at which the strangers of a gallery reach the wanted rate.
+
     Per draw `size` people are enrolled, each from `walks_each` of their sequences nm-01..04 at
     views drawn at random; all others are strangers. A mated search fails when the nearest person is
     another or lies beyond the threshold (FNIR, rank 1), a non-mated one when its nearest person
@@ -231,26 +233,26 @@ def measure_open_set(
     rng = np.random.default_rng(seed)
     distances = _sequence_distances(labelled)
     ids, in_gallery = np.unique(labelled.people), np.isin(labelled.sequences, GALLERY)
+    walks = {x: np.flatnonzero(in_gallery & (labelled.people == x)) for x in ids}
     row = table["threshold"][0][table["walks"].index(walks_each)][table["sizes"].index(size)]
-    misses, alarms = [], []
+    probes, rates = np.flatnonzero(~in_gallery), table["fpir"]
+    measured = []  # [draws, 3, rates]
     for _ in range(draws):
         enrolled = rng.choice(ids, size, replace=False)
-        member = np.isin(labelled.people, enrolled)
-        of_person = (
-            np.flatnonzero(in_gallery & (labelled.people == person)) for person in enrolled
-        )
-        entries = np.stack([rng.choice(rows, walks_each, replace=False) for rows in of_person])
-        probes = np.flatnonzero(~in_gallery)
+        entries = np.stack([rng.choice(walks[x], walks_each, replace=False) for x in enrolled])
         block = distances.to_people(1, probes[:, None], entries[None])  # [probes, size]
-        best = block.argmin(axis=1)
-        nearest = block[np.arange(len(probes)), best]
+        best, nearest = block.argmin(axis=1), block.min(axis=1)
         is_own = enrolled[best] == labelled.people[probes]
-        mated = member[probes]
-        misses.append([float(np.mean(~(is_own & (nearest < t))[mated])) for t in row])
-        alarms.append([float(np.mean((nearest < t)[~mated])) for t in row])
+        mated = np.isin(labelled.people[probes], enrolled)
+        hit, other = np.where(is_own, nearest, np.inf)[mated], nearest[~mated]
+        pairs = ((other, row), (hit, row), (hit, np.quantile(other, rates)))
+        measured.append([[float(np.mean(x < t)) for t in limits] for x, limits in pairs])
+    fpir, named, named_exactly = np.mean(measured, axis=0)
+    columns = (rates, fpir, 1 - named, 1 - named_exactly)
+    names = ("fpir_wanted", "fpir", "fnir", "fnir_at_wanted")
     return [
-        {"fpir_wanted": rate, "fpir": round(float(a), 4), "fnir": round(float(m), 4)}
-        for rate, a, m in zip(table["fpir"], np.mean(alarms, 0), np.mean(misses, 0), strict=True)
+        {name: round(float(x), 4) for name, x in zip(names, values, strict=True)}
+        for values in zip(*columns, strict=True)
     ]
 
 
