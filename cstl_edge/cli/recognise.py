@@ -227,7 +227,7 @@ def _watched_walk(
     observers = Observers()
     observers.seen.append(tracks.see)
     records = collect_walks(choice, encoder, options, observers)
-    return _recorded_walk(tracks.choose(records, track))
+    return _recorded_walk(tracks.choose(records, track, encoder.info))
 
 
 def _recorded_walk(record: TrackRecord) -> RecordedWalk:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # every help text would wait for what these import
     from cstl_edge.live.sources.base import Frame
     from cstl_edge.live.sources.options import SourceOptions
     from cstl_edge.live.sources.read_ahead import ReadAhead
-    from cstl_edge.runtime.base import Encoder
+    from cstl_edge.runtime.base import Encoder, EncoderInfo
 
 LIVE_SECONDS = 60.0  # that a live source is looked at, unless --seconds says otherwise
 ENOUGH_WINDOWS = 6  # of one walk: about four seconds at 25 frames per second
@@ -233,8 +233,15 @@ class TrackChoice:
         """Take a frame."""
         self._sheets.see(frame.image, walkers)
 
-    def choose(self, records: Sequence[TrackRecord], track: int | None) -> TrackRecord:
-        """Return the walk that is meant.
+    def choose(
+        self, records: Sequence[TrackRecord], track: int | None, info: EncoderInfo | None = None
+    ) -> TrackRecord:
+        """Return the walk that is meant: the longest one where all are surely of one person.
+
+        Args:
+            records: The usable walks, the longest first.
+            track: Number of the one that is meant; None: nobody said.
+            info: Of the model, which tells whether several walks are of one person.
 
         Raises:
             DataError: That is not certain, or there is no such walker; with time, box and picture
@@ -247,6 +254,13 @@ class TrackChoice:
         for record in records:
             if record.track == track:
                 return record
+        if track is None and info is not None and _are_of_one_person(records, info):
+            numbers = ", ".join(str(record.track) for record in records)
+            notify(
+                f"tracks {numbers} are of one person: the longest walk, of track "
+                f"{records[0].track}, is taken; --track N takes another"
+            )
+            return records[0]
         for record in records:
             notify(self._description(record))
         numbers = ", ".join(str(record.track) for record in records)
@@ -282,3 +296,9 @@ class TrackChoice:
             stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
             self._folder = Path("runs/tracks") / f"{plain}-{stamp}"
         return self._sheets.write(self._folder, record.track)
+
+
+def _are_of_one_person(records: Sequence[TrackRecord], info: EncoderInfo) -> bool:
+    from cstl_edge.live.pipeline.agreement import Agreement
+
+    return Agreement(info).are_of_one_person(records)

@@ -10,7 +10,7 @@ import pytest
 
 from cstl_edge.live.events import ReasonCode
 from cstl_edge.live.pipeline.agreement import Agreement
-from cstl_edge.live.pipeline.options import PipelineOptions, RunSummary
+from cstl_edge.live.pipeline.options import PipelineOptions, RunSummary, TrackRecord
 from cstl_edge.live.pipeline.perception import FrameResult, TrackObservation
 from cstl_edge.live.pipeline.recognition import RecognitionStage
 from cstl_edge.live.segmentation.base import SceneState
@@ -159,3 +159,34 @@ def test_a_track_that_ends_in_doubt_says_so() -> None:
     (event,) = stage.process(result)
     assert (event.event, event.reason_code) == ("closed", ReasonCode.IN_DOUBT)
     assert "ended: may have become another person" in (event.detail or "")
+
+
+def record(grey: float, started_s: float | None, ended_s: float | None) -> TrackRecord:
+    embeddings = np.full((2, 2, 4), grey, np.float32)
+    return TrackRecord(
+        1, np.zeros((0, 64, 44), np.uint8), embeddings, None, 30, {}, "", None, started_s, ended_s
+    )
+
+
+@pytest.mark.parametrize(
+    ("other", "one"),
+    [
+        (record(0.25, 3, 5), True),  # the distance of greys: the limit here is 0.5, two fifths 0.2
+        (record(0.29, 3, 5), True),
+        (record(0.31, 3, 5), False),
+        (record(0.25, 1.9, 5), False),  # seen at the same moment
+        (record(0.25, None, None), False),
+    ],
+)
+def test_who_came_twice_is_one_person_where_that_is_sure(other, one):
+    agreement = Agreement(info(impostors={**TABLE, "fpir": [0.001, 0.1]}))
+    assert agreement.limit == pytest.approx(0.5)
+    assert agreement.are_of_one_person([record(0.2, 0, 2), other]) is one
+
+
+def test_three_walks_are_of_one_person_where_every_two_are():
+    agreement = Agreement(info(impostors={**TABLE, "fpir": [0.001, 0.1]}))
+    chain = [record(0.2 + 0.08 * i, 3 * i, 3 * i + 2) for i in range(3)]
+    assert agreement.are_of_one_person(chain[:2])
+    assert not agreement.are_of_one_person(chain)
+    assert not Agreement(info(impostors=None)).are_of_one_person(chain[:2])
