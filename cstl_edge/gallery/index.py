@@ -243,12 +243,14 @@ class CosineIndex(TemplateIndex):
         rows: Floats = means.transpose(2, 0, 1)[places.ravel()]  # a copy
         if self.centres is not None:
             rows -= self.centres[self.camera_of_walks[places.ravel()]]
-        units = self.distance.scaled(rows).reshape(len(people), walks, -1)
+        units: Floats = self.distance.scaled(rows).reshape(len(people), walks, -1)
         similar: Floats = np.einsum("nwd,d->nw", units, query.ravel())
-        chosen = nearest_walks(similar, self.distance.fused_walks)  # [n, f]
-        fused = np.take_along_axis(units, chosen[..., None], axis=1)
-        alike: Floats = np.einsum("nfd,ngd->nfg", fused, fused)
-        return fused_distances(nearest, np.take_along_axis(similar, chosen, axis=1), alike)
+        if walks > self.distance.fused_walks:
+            chosen = nearest_walks(similar, self.distance.fused_walks)  # [n, f]
+            similar = np.take_along_axis(similar, chosen, axis=1)
+            units = np.asarray(np.take_along_axis(units, chosen[..., None], axis=1))
+        alike: Floats = np.einsum("nfd,ngd->nfg", units, units)
+        return fused_distances(nearest, similar, alike)
 
     @cached_property
     def first_walks(self) -> Starts:
