@@ -1,13 +1,14 @@
 """Exact search of many templates: 8-bit products say who can be nearest, the rest is skipped.
 
 Every entry's distance is known from 8-bit products to within a bound (`quantised`); whoever cannot
-be among the people with the nearest entries is skipped, and the distances of the others are
-computed exactly, as `CosineIndex` does. The integers are those of whitened entries less the mean of
-their camera when they were made, each part brought to the length of its weight, so that one product
-of matrices gives all distances. A mean that moves changes the lengths of centred entries alone,
-which follow from 8-bit products with its displacement, and widens the bounds; entries are quantised
-again where these are STALE times as wide as they would be. Letters: n entries, p parts, d embedding
-dimensions.
+be among the two nearest people is skipped, and the distances of the others are computed exactly, as
+`CosineIndex` does. Where walks are fused, these distances choose the people with the nearest
+entries, and only theirs are computed exactly. The integers are those of whitened entries less the
+mean of their camera when they were made, each part brought to the length of its weight, so that one
+product of matrices gives all distances. A mean that moves changes the lengths of centred entries
+alone, which follow from 8-bit products with its displacement, and widens the bounds; entries are
+quantised again where these are STALE times as wide as they would be. Letters: n entries, p parts, d
+embedding dimensions.
 """
 
 from __future__ import annotations
@@ -178,13 +179,26 @@ class FastCosineIndex(CosineIndex):
             count: How many people.
         """
         quantised, query = self.quantised, queries[0]
-        count = max(count, CANDIDATES) if self.distance.fused_walks else count
         quantised.searches += 1
         if not quantised.entries:
             if quantised.searches <= PLAIN_SEARCHES:  # somebody may be enrolled again at once
                 return super().nearest(queries, count)
             quantised.entries = _quantise(self)
         found = [entries.distances(query) for entries in quantised.entries]
+        if self.distance.fused_walks:
+            return self._nearest_fused(query, found, max(count, CANDIDATES))
+        return self._nearest_entries(query, found, count)
+
+    def _nearest_entries(
+        self, query: Floats, found: Sequence[tuple[Floats, Floats]], count: int
+    ) -> Floats:
+        """Return the distances to those who can be the nearest by an entry, others infinity.
+
+        Args:
+            query: [p, d], projected.
+            found: Of templates, and means of walks: 8-bit distances and their bounds, [n].
+            count: How many people.
+        """
         lower = [x - bound for x, bound in found]
         upper = self._by_person([x + bound for x, bound in found])
         count = min(count, len(upper))
@@ -199,7 +213,30 @@ class FastCosineIndex(CosineIndex):
             nearest = self._by_person(exact)
             furthest = min(furthest, np.partition(nearest, count - 1)[count - 1])
         nearest[nearest > furthest] = np.inf
-        fused: Floats = self.fused(queries, nearest[None], count)[0]
+        return nearest
+
+    def _nearest_fused(
+        self, query: Floats, found: Sequence[tuple[Floats, Floats]], count: int
+    ) -> Floats:
+        """Return the fused distances to the people with the nearest entries, others infinity.
+
+        The 8-bit distances say who they are; of these people the entries that can be the nearest
+        are compared exactly. Arguments are those of `_nearest_entries`.
+        """
+        known = [np.where(np.isfinite(bound), x, -np.inf) for x, bound in found]
+        rough, upper = self._by_person(known), self._by_person([x + bound for x, bound in found])
+        count = min(count, len(rough))
+        people = np.flatnonzero(rough <= np.partition(rough, count - 1)[count - 1])
+        limit = np.full(len(rough), -np.inf, np.float32)
+        limit[people] = upper[people]
+        exact = []
+        for entries, (x, bound), owners in zip(self._entries, found, self._owners, strict=True):
+            distances = np.full(len(x), np.inf, np.float32)
+            wanted = np.flatnonzero(x - bound <= limit[owners])
+            distances[wanted] = self._exact(query, *entries, wanted)
+            exact.append(distances)
+        nearest = self._by_person(exact)
+        fused: Floats = self.fused(query[None], nearest[None], len(people))[0]
         return fused
 
     @cached_property
@@ -215,6 +252,15 @@ class FastCosineIndex(CosineIndex):
     def _first_entries(self) -> tuple[Indices, Indices]:
         """Where the templates and the walks of each person begin, [people]."""
         return self.starts, self.first_walks
+
+    @cached_property
+    def _owners(self) -> tuple[Indices, ...]:
+        """Whose the entries are, [n] each: of templates, and of means of walks."""
+        sizes = (self.count, len(self.walk_starts))
+        return tuple(
+            np.repeat(np.arange(len(starts)), np.diff(np.append(starts, size)))
+            for starts, size in zip(self._first_entries, sizes, strict=True)
+        )[: len(self._entries)]
 
     def _by_person(self, distances: Sequence[Floats]) -> Floats:
         """Return the smallest distance of each person's entries, [people]."""
