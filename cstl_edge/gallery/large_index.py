@@ -1,11 +1,11 @@
 """Search of a gallery too large to be held in memory: short vectors choose, the store decides.
 
-The short vectors of all templates (`short_vectors`) choose the WALKS nearest walks; all templates
-of these people are read from the store, which checks them, and the distances are those of
-`CosineIndex`. A walk
-that was erased meanwhile is not there to be read. Short vectors follow the distance and the means
-of cameras of when they were made, which moves candidates by a few places and no distance. Letters:
-n templates, p parts, d embedding dimensions.
+The short vectors of all templates (`short_vectors`) choose the WALKS nearest walks; their templates
+are read from the store, which checks them, and where walks are fused all others of the people
+nearest by these, and the distances are those of `CosineIndex`. A walk that was erased meanwhile is
+not there to be read. Short vectors follow the distance and the means of cameras of when they were
+made, which moves candidates by a few places and no distance. Letters: n templates, p parts, d
+embedding dimensions.
 """
 
 from __future__ import annotations
