@@ -1,12 +1,18 @@
 """Presets: lookup by name, validity, and the figures that the paper prints."""
 
+import shlex
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from cstl_edge.checkpoint.weights import load_checkpoint
 from cstl_edge.config import load_config
 from cstl_edge.errors import ConfigError
 from cstl_edge.training import presets
 from cstl_edge.training.settings import TrainConfig
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("name", presets.preset_names())
@@ -21,6 +27,18 @@ def test_find_preset_accepts_files_and_refuses_unknown_names(tmp_path):
     assert presets.find_preset(file) == file
     with pytest.raises(ConfigError, match=r"a preset .*cstl-ou-mvlp.*got 'tables'"):
         presets.find_preset("tables")
+
+
+def test_the_documented_command_goes_on_from_the_shipped_weights():
+    """Real data go on from our weights by the command of docs/training.md: the same network."""
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    command = page.split("## Real data under its licence")[1].split("```sh")[1].split("```")[0]
+    words = shlex.split(command.replace("\\\n", " "))
+    assert words[:2] == ["cstl-edge", "train"]
+    changes = [words[i + 1] for i, word in enumerate(words) if word == "-o"]
+    config = load_config(TrainConfig, presets.find_preset(words[2]), changes)
+    network, _ = load_checkpoint(ROOT / words[words.index("--first") + 1])
+    assert config.network(classes=network.config.classes) == network.config
 
 
 @pytest.mark.parametrize(("name", "table"), presets.load_tables().items())
