@@ -13,12 +13,13 @@ from datetime import datetime
 from pathlib import Path
 
 from cstl_edge.gallery.camera_means import CameraMean, CameraMeans, camera_digest
-from cstl_edge.gallery.replication import take_cameras
+from cstl_edge.gallery.replication import camera_tails, take_cameras
 from cstl_edge.gallery.rows import Rows
 from cstl_edge.gallery.sealed_rows import SealedRows
 from cstl_edge.gallery.store import GalleryStore
 from cstl_edge.output import PRIVATE, write_file
 
+TRIES = 5  # of one exchange
 _Key = tuple[str, str]  # camera, and the hash of the model's weights
 
 
@@ -34,15 +35,39 @@ class CameraSync:
         self._note = note_path(replica.path)
 
     def run(self) -> None:
-        """Bring what was learned here to the server, then take over all that it has."""
+        """Bring what was learned here to the server, then take over all that it has.
+
+        A camera may be learned from or forgotten here meanwhile: then it is all done once more, and
+        after TRIES by the next exchange.
+        """
         before = self._read_note()
+        for _ in range(TRIES):
+            if self._exchange(before):
+                return
+
+    def _exchange(self, before: dict[str, str]) -> bool:
+        """Exchange once; return whether nothing changed here meanwhile.
+
+        before: what both sides were, as far as it is known; what is known then is added
+        """
+        unchanged = camera_tails(self._replica)
         theirs, ours = _by_key(self._theirs.all()), _by_key(self._ours.all())
         for key in {**theirs, **ours}:
-            self._bring(key, before.get(self._name(key)), theirs.get(key), ours.get(key))
-        take_cameras(self._server, self._replica)
+            name = self._name(key)
+            self._bring(key, before.get(name), theirs.get(key), ours.get(key))
+        after = _by_key(self._theirs.all())
+        taken = take_cameras(self._server, self._replica, unchanged)
+        for key in {**theirs, **ours, **after}:
+            state = _state(after.get(key))
+            if taken is not None or state == _state(ours.get(key)):  # then both sides had it
+                before.pop(self._name(key), None)
+                before |= {} if state is None else {self._name(key): state}
         now = _by_key(self._ours.all())
+        if taken is None or camera_tails(self._replica) != taken:
+            return False
         note = {self._name(key): _state(mean) for key, mean in sorted(now.items())}
         write_file(self._note, json.dumps(note), mode=PRIVATE)
+        return True
 
     def _name(self, key: _Key) -> str:
         """Return what stands for a camera in the note, where nobody may read its name."""

@@ -151,19 +151,38 @@ def _loses(target: SealedRows, difference: RowDifference) -> bool:
     return False
 
 
-def take_cameras(source: SealedRows, target: SealedRows) -> None:
-    """Replace all sums of cameras in a copy by those of a gallery."""
+CameraTails = tuple[dict[int, bytes], ...]  # `tails` of the tables of cameras
+
+
+def camera_tails(rows: SealedRows) -> CameraTails:
+    """Return the last bytes of the bodies of all sums of cameras, by table and id."""
+    return tuple(tails(rows, table) for table in _CAMERAS)
+
+
+def take_cameras(
+    source: SealedRows, target: SealedRows, unchanged: CameraTails
+) -> CameraTails | None:
+    """Replace all sums of cameras in a copy by those of a gallery; return what the copy has then.
+
+    Args:
+        source: The gallery.
+        target: The copy.
+        unchanged: What the copy had when it was last looked at; where it has something else by now,
+            nothing is replaced, and None is returned.
+    """
     with source.transaction():
-        theirs, ours = tails(source, "camera_means"), tails(target, "camera_means")
-        scatters = tails(source, "camera_scatters"), tails(target, "camera_scatters")
-        if theirs == ours and scatters[0] == scatters[1]:
-            return
+        theirs = camera_tails(source)
         cameras = {table: source.all(f"SELECT * FROM {table}") for table in _CAMERAS}
     with target.transaction("IMMEDIATE"):
+        if camera_tails(target) != unchanged:
+            return None
+        if theirs == unchanged:
+            return theirs
         _take_cameras(target, cameras)
         head = target.head()
         head.cameras = len(cameras["camera_means"])
         _write_head(target, head)
+    return theirs
 
 
 def _difference(source: SealedRows, target: SealedRows) -> RowDifference:

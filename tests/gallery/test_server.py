@@ -9,7 +9,7 @@ import pytest
 from standin_postgres import cable, execute, until
 
 from cstl_edge.errors import ConfigError, GalleryError
-from cstl_edge.gallery import postgres, server_link
+from cstl_edge.gallery import postgres, replica_cameras, server_link
 from cstl_edge.gallery.gallery import Gallery
 from cstl_edge.gallery.keys import GalleryKey
 from cstl_edge.gallery.records import WalkOrigin
@@ -167,6 +167,58 @@ def test_sums_of_cameras_are_learned_here_and_known_everywhere(box, walker, rng)
     b.camera_means.forget("yard")
     until(lambda: seen(a) == seen(b) == {"door": 3}, "a camera is forgotten")
     assert a.verify() == []
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("known", [False, True], ids=["new", "exchanged"])
+def test_what_changes_during_an_exchange_is_not_lost(box, rng, monkeypatch, when, known):
+    """A camera is forgotten, another learned from, before or after the sums are taken."""
+    from cstl_edge.gallery.camera_means import CameraMean
+    from cstl_edge.gallery.replica_cameras import CameraSync
+
+    a = box("a")
+    link = a._link
+    monkeypatch.setattr(link, "_exchange_cameras", lambda: None)  # by hand, here
+
+    def mean(camera, walks):
+        made = CameraMean.empty(camera, "a" * 64, 4, 4)
+        for _ in range(walks):
+            made = made.with_walk(rng.standard_normal((4, 4)))
+        return made
+
+    def exchange():
+        with link._lock:
+            CameraSync(link._server, link._replica, link.clock).run()
+
+    def walks(means):
+        return {mean.camera: mean.walks for mean in means.all()}
+
+    a.camera_means.save(mean("yard", 5))
+    a.camera_means.save(mean("door", 3))
+    if known:
+        exchange()
+    take, calls = replica_cameras.take_cameras, []
+
+    def interrupted(*args):
+        calls.append(when)
+        if when == "before" and len(calls) == 1:
+            change()
+        taken = take(*args)
+        if when == "after" and len(calls) == 1:
+            change()
+        return taken
+
+    def change():
+        a.camera_means.forget("yard")
+        a.camera_means.save(mean("door", 7))
+
+    monkeypatch.setattr(replica_cameras, "take_cameras", interrupted)
+    exchange()
+    assert len(calls) == 2
+    theirs = CameraSync(link._server, link._replica, link.clock)._theirs
+    assert walks(a.camera_means) == walks(theirs) == {"door": 7}
+    exchange()
+    assert walks(a.camera_means) == walks(theirs) == {"door": 7}
 
 
 def test_an_encrypted_gallery_is_encrypted_on_the_server_and_in_replicas(
